@@ -50,6 +50,16 @@ def test_colors_keep_the_places_of_pixels() -> None:
     assert 1.4 < float(scale.max()) <= 1.5
 
 
+def test_saturation_is_scaled_by_up_to_2() -> None:
+    """Differences of color channels scale by 0 to 2, and by the contrast of 1/2 to 3/2."""
+    torch.manual_seed(0)
+    images = torch.rand(2000, 3, 1, 1)  # one pixel, whose mean over channels is that of the image
+    colored = shift_colors(images)
+    scale = (colored - colored.mean(1, keepdim=True))[:, 0, 0, 0] / (images - images.mean(1, keepdim=True))[:, 0, 0, 0]
+    assert -1e-3 < float(scale.min()) < 0.05
+    assert 2.7 < float(scale.max()) < 3.001
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(AUGMENTATIONS))
 def test_augmentations_are_differentiable_twice(name: Any) -> None:

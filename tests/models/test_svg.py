@@ -55,3 +55,38 @@ def test_what_it_refuses() -> None:
         SVGSettings().build(DataSettings(lead=2))
     with pytest.raises(ValueError, match="action_size: model.name=svg_lp does not take this"):
         SVGSettings(action_size=2)
+
+
+def test_losses_by_hand() -> None:
+    """The paper's sums over frames of errors in [0, 1], times 4 / K: those of K future frames are a mean in [-1, 1]."""
+    model, clip = small(), torch.rand(2, 5, 1, 16, 16)
+    for layer in (model.readout, model.prior.mean, model.prior.log_variance, model.posterior.mean,
+                  model.posterior.log_variance):  # fmt: skip
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    torch.nn.init.constant_(model.posterior.mean.bias, 0.5)
+    (images,) = model(clip[:, :2], target=clip[:, 2:])
+    assert bool((images == 0.5).all())
+    errors = (clip[:, 1:] - 0.5).square().mean((0, 2, 3, 4))
+    kl = 4 * 3 * 0.5**2 / 2  # of 4 frames with 3 values each
+    expected = 4 / 3 * (errors.sum() + 1e-4 * kl)
+    own = (images * 2 - 1 - (clip[:, 2:] * 2 - 1)).square().mean()
+    torch.testing.assert_close(own + model.extra_losses["context"] + model.extra_losses["kl"], expected)
+
+
+def test_true_frames_that_equal_the_predictions_lead_to_the_same_predictions() -> None:
+    """With codes of 0, frame after frame: the same states, codes before each frame, and features of the last frame."""
+    model = small().eval()
+    for network in (model.prior, model.posterior):
+        for parameter in (network.mean.weight, network.mean.bias, network.log_variance.weight):
+            torch.nn.init.zeros_(parameter)
+        torch.nn.init.constant_(network.log_variance.bias, -100)
+    context = torch.rand(2, 2, 1, 16, 16)
+    with torch.no_grad():
+        for parameter in model.parameters():  # so that frames differ by more than rounding
+            parameter.mul_(4 if parameter.dim() > 1 else 1)
+        (predicted,) = model(context)
+        (again,), (other,) = (model(context, target=target) for target in (predicted, 1 - predicted))
+    torch.testing.assert_close(again, predicted, atol=1e-5, rtol=0)
+    apart = (other - predicted).abs().amax((0, 2, 3, 4))
+    assert (apart > 1e-4).tolist() == [False, True, True]

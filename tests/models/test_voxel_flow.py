@@ -70,6 +70,28 @@ def test_blocks_are_drawn_by_chances_with_the_wanted_mean() -> None:
     assert all(parameter.grad is not None for parameter in model.routing.parameters())  # type: ignore[union-attr]
 
 
+def test_training_and_prediction_refine_the_same_flow() -> None:
+    """With all blocks, the frames of a training step are those of a prediction."""
+    model = small(mean_blocks=None)
+    context, target = torch.rand(2, 2, 1, 10, 12), torch.rand(2, 2, 1, 10, 12)
+    (predicted,) = model(context)
+    torch.testing.assert_close(model(context, target=target)[0], predicted)
+    assert not torch.allclose(predicted, context.mean(1, keepdim=True).expand(-1, 2, -1, -1, -1))
+
+
+def test_errors_after_each_block_by_hand() -> None:
+    """Blocks that add nothing leave the mean of both frames; the last block's error is that of the objective."""
+    model = small(scales=[2, 1, 1], widths=[8, 4, 4], block_decay=0.5)
+    for block in model.blocks:
+        torch.nn.init.zeros_(block.readout.weight)
+        torch.nn.init.zeros_(block.readout.bias)
+    context, target = torch.rand(2, 2, 1, 8, 16), torch.rand(2, 2, 1, 8, 16)
+    (frames,) = model(context, target=target)
+    torch.testing.assert_close(frames, context.mean(1, keepdim=True).expand(-1, 2, -1, -1, -1))
+    error = (frames - target).abs().mean()
+    torch.testing.assert_close(model.extra_losses["coarse"], 2 * (0.5 + 0.5**2) * error)
+
+
 def test_what_it_refuses() -> None:
     for change, words in (
         ({"model.widths": [4]}, "9 scales need as many widths"),
