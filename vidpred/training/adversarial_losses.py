@@ -127,7 +127,9 @@ class AdversarialSettings(Settings):
         ge=-1,
         le=1,
         description="Adapt the probability so that the mean sign of the logits of real images, 1 where the "
-        "discriminator overfits, keeps this value; 0.6 in the paper (Karras et al. 2020). null: a fixed probability.",
+        "discriminator overfits, keeps this value; 0.6 in the paper (Karras et al. 2020). For a loss that only ranks "
+        "logits (relativistic, wasserstein), signs are of their differences from the middle between the means of real "
+        "and generated images. null: a fixed probability.",
     )
     augment_ramp_images: int = Field(
         500_000, ge=1, description="Images in which the adapted probability can rise from 0 to 1."
