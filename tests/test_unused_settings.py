@@ -154,6 +154,7 @@ def test_what_videos_use(word: str, folder: Path) -> None:
         ["model.name=motion", "model.widths=[4,4,4]"],
         ["objective.adversarial.weight=0.1", "objective.adversarial.r1_every=4"],
         ["objective.adversarial.r1_weight=1"],
+        ["objective.adversarial.balanced=true"],
         ["objective.gdl_weight=0", "objective.gdl_alpha=2"],
         ["model.noise=binary"],
         ["model.num_labels=3"],

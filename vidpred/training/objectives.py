@@ -251,7 +251,7 @@ class Objective:
         adversarial = self.adversarial_losses.generator_terms(score, step.predictions, true, step.number)
         return (
             self._balanced(terms, adversarial, step)
-            if settings.adversary.balanced
+            if settings.adversary.weight and settings.adversary.balanced
             else weighted_losses(terms | adversarial)
         )
 

@@ -105,7 +105,8 @@ class Updates:
         if parts.discriminator is not None:
             self.networks["discriminator"] = self._network(parts.discriminator, training.discriminator)
         self.schedule, self.early_stopping = Schedule(training), EarlyStopping(training)
-        if parts.objective.adversary.balanced and parts.generator.last_weight is None:
+        adversary = parts.objective.adversary
+        if adversary.weight and adversary.balanced and parts.generator.last_weight is None:
             raise ConfigError(
                 "[objective.adversarial.balanced] this model has no last layer to balance gradients at; set it to false"
             )
