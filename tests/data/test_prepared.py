@@ -203,6 +203,16 @@ def test_crops_with_motion_are_preferred(tmp_path: Path) -> None:
     assert still(1e-4) == 0
 
 
+def test_images_have_no_motion(folder: Path) -> None:
+    any_crop, moving = (source(folder, context_frames=0, pred_frames=1, min_motion=least) for least in (0.0, 1.0))
+    windows, positions = list(range(8)), list(range(100, 108))
+    batch = any_crop.draw(windows, positions, 0)
+    assert batch.actions is not None
+    assert batch.actions.shape == (8, 0, any_crop.action_size), "of single frames, between which there is none"
+    expected = batch.future
+    assert torch.equal(moving.draw(windows, positions, 0).future, expected), "of these windows, not of others"
+
+
 def test_evaluation_windows(folder: Path) -> None:
     chosen = settings(folder)
     windows = build_source(chosen, "test", evaluation_offsets(chosen, 7))

@@ -18,7 +18,7 @@ from vidpred.data.recorded_splits import RecordedSplits, warn_of_files
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Runs, Source, check_sizes, stack_rows
 from vidpred.data.splits import Part
-from vidpred.data.videos.windows import PATCH_TRIES, WINDOW_TRIES, first_moving, movement
+from vidpred.data.videos.windows import PATCH_TRIES, WINDOW_TRIES, first_moving, least_motion, movement
 from vidpred.errors import DataError
 from vidpred.files import check_input
 
@@ -94,10 +94,11 @@ class PreparedWindows(Source):
 
     def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
         settings = self.settings
-        tries = TRIES if settings.min_motion else 1
+        least = least_motion(settings)
+        tries = TRIES if least else 1
         chances = uniform(seed, np.asarray(positions), 1 + DRAWS_A_TRY * tries)
         places = [
-            first_moving(self._tried(window, row), self._movement, settings.min_motion)
+            first_moving(self._tried(window, row), self._movement, least)
             for window, row in zip(windows, chances[:, 1:].tolist(), strict=True)
         ]
         check_sizes({place.shape for place in places})
@@ -160,7 +161,7 @@ class PreparedWindows(Source):
         if not self.manifest.action_size:
             return None
         rows = self.prepared.actions(self.prepared.clips[clip])[first : first + frames]
-        return rows.reshape(frames // self.settings.frame_skip, -1)
+        return rows.reshape(frames // self.settings.frame_skip, self.action_size)
 
     def action_statistics(self) -> tuple[list[float], list[float]]:
         statistics = self.manifest.statistics["actions"]

@@ -169,7 +169,7 @@ class VideoWindows(Source):
         crop = first_moving(
             self._crops(window, random),
             lambda frames: movement(frames[context - 1], frames[context]),
-            settings.min_motion,
+            least_motion(settings),
         )
         return augment(crop, settings, random)
 
@@ -235,6 +235,11 @@ def first_moving(candidates: Iterable[Candidate], moves: Callable[[Candidate], f
             best, most = candidate, moved
     assert best is not None
     return best
+
+
+def least_motion(settings: DataSettings) -> float:
+    """Return `data.min_motion`, which is measured from the last context frame on; 0 without context frames."""
+    return settings.min_motion if settings.context_frames else 0.0
 
 
 def movement(first: np.ndarray, second: np.ndarray) -> float:
