@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import (
@@ -49,9 +49,9 @@ def demo(results: Results) -> str:
     return grid([f"{values['forks']} forks", "near", "sharp", "gradient energy", "PSNR (dB)", "to the left"], rows)
 
 
-def parameters(preset: str) -> str:
-    """Return the size of a preset's generator."""
-    config = load_config(preset)
+def parameters(preset: str, settings: Sequence[str] = ()) -> str:
+    """Return the size of a preset's generator, with settings of a variant."""
+    config = load_config(preset, settings)
     count = sum(parameter.numel() for parameter in build_generator(config.model, config.data).parameters())
     return f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}"
 
@@ -100,7 +100,8 @@ def frame_predictors(results: Results) -> list[list[str]]:
             statistics.fmean(statistics.fmean(run[-1][metric]) for run in runs) for metric in ("psnr", "ssim")
         )
         file = predictors.preset_of(name)
-        measured = f"Moving MNIST, {predictors.MINUTES:.0f} CPU minutes, small variant: {psnr:.1f} dB, SSIM {ssim:.2f}"
+        small = f"small variant ({parameters(file, predictors.small_settings(file))})"
+        measured = f"Moving MNIST, {predictors.MINUTES:.0f} CPU minutes, {small}: {psnr:.1f} dB, SSIM {ssim:.2f}"
         lines.append([f"`{file}`", name, parameters(file), "train", measured])
     return lines
 

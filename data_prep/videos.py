@@ -171,7 +171,7 @@ def _check_listable(preparation: VideoSet, videos: dict[str, VideoInfo], parts: 
     if given and not _are_whole(videos, parts):
         raise ConfigError(
             f"[{', '.join(given)}] divides videos by time, which a list of videos cannot hold; add --cache, or set "
-            "data.split and data.split_fractions of the run instead"
+            "data.split and data.split_fractions of the run"
         )
 
 

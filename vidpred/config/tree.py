@@ -67,8 +67,8 @@ class Config(Settings):
             )
         if weights.num_samples > 1 and not self.model.noise_in_training:
             raise ValueError(
-                f"objective.num_samples: model.name={self.model.name} trains on other noise, at random times, so that "
-                "its samples cannot be compared; set objective.num_samples=1"
+                f"objective.num_samples: model.name={self.model.name} trains on other noise, so samples cannot be "
+                "compared; set objective.num_samples=1"
             )
         if adversary.wrong_pairs and self.training.batch_size < 2:
             raise ValueError("objective.adversarial.wrong_pairs: set training.batch_size to at least 2")
