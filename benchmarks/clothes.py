@@ -3,7 +3,8 @@
 The first row has the CPU seconds of a training step of every generator, measured in turns on one thread. Every other
 row trains one generator with one seed for as many steps as fit into the minutes by that row, so that other work on the
 machine changes no result, and measures its samples on features of a small classifier, which no generator is trained
-with. The mixture of Gaussians has no steps; it is fitted once. A row is one line of docs/results.jsonl. Finished rows
+with; a second row measures samples of which as many are taken of every class as the test images have. The mixture of
+Gaussians has no steps; it is fitted once. A row is one line of docs/results.jsonl. Finished rows
 are skipped; an interrupted one resumes its training. The last step draws docs/assets/clothes.png; `python -m
 benchmarks.tables` writes the tables.
 
@@ -31,7 +32,8 @@ from vidpred.config import Config, load_config
 from vidpred.data.build import build_source
 from vidpred.data.images.windows import images_of
 from vidpred.errors import DataError
-from vidpred.evaluation.classifier import Classifier, train_classifier
+from vidpred.evaluation.classifier import Classifier, features_of, train_classifier
+from vidpred.evaluation.frechet import distance_of
 from vidpred.evaluation.images import MOST_TRAINING, compare_samples
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import Sampler, write_grid
@@ -42,6 +44,7 @@ from vidpred.training.direct_fit import mean_log_likelihood
 MINUTES, SEEDS, SAMPLES, SHOWN = 4.0, (0, 1, 2), 2000, 12
 SPEEDS = "seconds per step"
 MIXTURE = "mixture of Gaussians"
+BALANCED = "classes as in the test images"
 # Half the presets' width. The learning rates of DCGAN and WGAN-GP are above the papers', which are too low for short
 # trainings, and decay. Those of the DCGAN and R3GAN's loss come from trials (docs/notes/index.md).
 SHORT = {**hurried(2e-3, 4e-4), "training.batch_size": 32}
@@ -86,9 +89,9 @@ QUIET = {
 CALIBRATION_STEPS = (16, 48)
 
 
-def row_name(name: str, minutes: float) -> str:
+def row_name(name: str, minutes: float, balanced: bool = False) -> str:
     """Return the name of a row in the results."""
-    return f"clothes, {minutes:g} minutes, {name}"
+    return f"clothes, {minutes:g} minutes, {name}" + (f", {BALANCED}" if balanced else "")
 
 
 def config_of(name: str, root: Path, run: Path, seed: int, **training: int) -> Config:
@@ -152,6 +155,28 @@ def generator_row(name: str, root: Path, folder: Path, seed: int, options: argpa
     }  # fmt: skip
 
 
+def balanced_row(root: Path, folder: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure samples of which as many are taken of every class, by the classifier, as the test images have.
+
+    The difference from the other distance is what shares of classes, rather than their images, contribute. Of a class
+    with too few samples among twice as many as are needed, some are taken several times.
+    """
+    network, held_out = feature_network(root, options.folder / "classifier.pt"), images(root)[0][: options.samples]
+    model = Predictor.load(folder / "run", "last")
+    samples = torch.stack([image for _, image, _ in Sampler(model, seed).samples(2 * options.samples)])
+    (sampled, logits), (true, true_logits) = (features_of(network, each) for each in (samples, held_out))
+    assert logits is not None
+    assert true_logits is not None
+    classes, wanted = logits.argmax(1), true_logits.argmax(1).bincount(minlength=logits.shape[1])
+    chosen = [(classes == one).nonzero()[:, 0] for one in range(len(wanted))]
+    taken = [found[torch.arange(count) % len(found)] for found, count in zip(chosen, wanted, strict=True) if len(found)]
+    return {
+        "samples": options.samples, "frechet": distance_of(sampled[torch.cat(taken)], true),
+        "shares": [round(len(found) / len(samples), 4) for found in chosen],
+        "shares_of_test_images": [round(float(count) / len(held_out), 4) for count in wanted],
+    }  # fmt: skip
+
+
 def folder_of(name: str, seed: int, options: argparse.Namespace) -> Path:
     """Return the folder of a row."""
     return Path(options.folder / f"{re.sub('[^a-zA-Z0-9.]+', '_', row_name(name, options.minutes))}-{seed}")
@@ -161,14 +186,19 @@ def write_rows(root: Path, options: argparse.Namespace) -> None:
     """Measure the rows that are missing."""
     options.results.touch()
     chosen = [name for name in GENERATORS if options.only in name]
-    for name, seed in [(SPEEDS, 0), *((name, seed) for name in chosen for seed in options.seeds)]:
-        if (row_name(name, options.minutes), seed) in read_results(options.results):
+    rows = [(name, seed, balanced) for name in chosen for seed in options.seeds for balanced in (False, True)]
+    for name, seed, balanced in [(SPEEDS, 0, False), *rows]:
+        row = row_name(name, options.minutes, balanced)
+        if (row, seed) in read_results(options.results):
             continue
         folder = folder_of(name, seed, options)
         folder.mkdir(parents=True, exist_ok=True)
         began, started_at = time.monotonic(), commit()
-        values = speeds_row(root, folder) if name == SPEEDS else generator_row(name, root, folder, seed, options)
-        about = {"name": row_name(name, options.minutes), "seed": seed, "commit": started_at,
+        if balanced:
+            values = balanced_row(root, folder, seed, options)
+        else:
+            values = speeds_row(root, folder) if name == SPEEDS else generator_row(name, root, folder, seed, options)
+        about = {"name": row, "seed": seed, "commit": started_at,
                  "seconds_this_sitting": round(time.monotonic() - began, 1)}  # fmt: skip
         append_result(options.results, {**about, **values, "machine": machine()})
 

@@ -6,7 +6,8 @@ of its preset) with one seed for as many steps as fit into the minutes by that r
 changes no result, and measures ten frames after ten on test clips (of Moving MNIST, with digits that no training clip
 has), at six times of the training. With `--openstl`, SimVP is also trained as OpenSTL implements it, for as many steps
 as ours. A row is one line of docs/results.jsonl. Finished rows are skipped; an interrupted one resumes its training.
-The last step draws docs/assets/predictors_by_steps.webp; `python -m benchmarks.tables` writes the tables.
+The last step draws docs/assets/predictors_by_steps.webp, and next to it what the runs predict of one clip of each data
+set; `python -m benchmarks.tables` writes the tables.
 
     python -m benchmarks.predictors --minutes 0.33 --seeds 0 --results trial.jsonl --plot trial.png
     python -m benchmarks.predictors --openstl FOLDER    # a checkout of OpenSTL; needs timm
@@ -24,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from PIL import Image
+from torch import Tensor, nn
 
 from benchmarks.equal_time import Configure, fitting_steps, measure_speeds
 from benchmarks.experiments.base import RUNS
@@ -38,8 +40,10 @@ from vidpred.data.build import build_source
 from vidpred.data.prepared.pipeline import prepare
 from vidpred.data.sources import evaluation_offsets
 from vidpred.evaluation.protocols import Evaluation, Measurement, evaluate_models, with_baselines
+from vidpred.files import atomic_write
 from vidpred.inference.predictor import Predictor
 from vidpred.media.plots import save_figure
+from vidpred.media.render import titled_rows
 from vidpred.models.build import build_generator, count_parameters
 from vidpred.models.meta_device import meta_device
 from vidpred.run import train
@@ -187,6 +191,11 @@ def row_values(
     return predictor_row(predictor, root, folder, seed, options)
 
 
+def folder_of(name: str, seed: int, options: argparse.Namespace) -> Path:
+    """Return the folder of a row."""
+    return Path(options.folder / f"{re.sub('[^a-zA-Z0-9.]+', '_', name)}-{seed}")
+
+
 def write_rows(options: argparse.Namespace) -> None:
     """Measure the rows of a data set that are missing."""
     root = clips(options.folder / "moving-mnist") if options.data == "moving_mnist" else None
@@ -196,7 +205,7 @@ def write_rows(options: argparse.Namespace) -> None:
         name = row_name(predictor, options.minutes, options.data)
         if (name, seed) in read_results(options.results):
             continue
-        folder = options.folder / f"{re.sub('[^a-zA-Z0-9.]+', '_', name)}-{seed}"
+        folder = folder_of(name, seed, options)
         folder.mkdir(parents=True, exist_ok=True)
         began, started_at = time.monotonic(), commit()
         values = row_values(predictor, seed, root, folder, options)
@@ -268,7 +277,8 @@ def draw(results: Mapping[tuple[str, int], Result], minutes: float, path: Path) 
         for panel, (metric, title) in zip(row, METRICS.items(), strict=True):
             draw_panel(panel, results, minutes, data_set, metric)
             panel.set(xlabel="seconds of one core", ylabel=f"{title}, {data_set.replace('_', ' ')}")
-        row[0].legend(fontsize="x-small")
+    handles, labels = panels[0, 0].get_legend_handles_labels()  # the other rows have the same colors
+    figure.legend(handles, labels, loc="outside lower center", ncols=7, fontsize="small")
     save_figure(figure, path, dpi=75)
 
 
@@ -283,6 +293,25 @@ def draw_panel(
         panel.fill_between(seconds, [min(c) for c in columns], [max(c) for c in columns], color=f"C{color}", alpha=0.2)
     for style, (name, scores) in zip((":", "--", "-."), baselines(results, minutes, data_set).items(), strict=False):
         panel.axhline(statistics.fmean(scores[metric]), color="gray", linestyle=style, label=name)
+
+
+def draw_frames(options: argparse.Namespace, data_set: str, path: Path) -> None:
+    """Draw one test clip: its last context frame and future, and what every predictor whose run is there predicts."""
+    rows: dict[str, Tensor] = {}
+    for predictor in PREDICTORS:
+        name = row_name(predictor, options.minutes, data_set)
+        runs = [run for seed in options.seeds if (run := folder_of(name, seed, options) / "run").is_dir()]
+        if not runs:
+            continue
+        model = Predictor.load(runs[0], "last", device="cpu")
+        source = build_source(model.data, "test", evaluation_offsets(model.data, FRAMES))
+        clip = torch.from_numpy(source.window(0)).permute(0, 3, 1, 2)
+        clip = clip.float() / 255 if clip.dtype == torch.uint8 else clip
+        rows = rows or {"ground truth": clip[-FRAMES - 1 :]}
+        rows[predictor] = torch.cat([clip[-FRAMES - 1 : -FRAMES], model.predict(clip[:-FRAMES], FRAMES, seed=0)])
+    if rows:
+        with atomic_write(path) as temporary:
+            Image.fromarray(titled_rows(rows)).save(temporary, "WEBP", lossless=True, quality=100, method=6)
 
 
 def main() -> None:
@@ -302,6 +331,8 @@ def main() -> None:
     for data_set in DATA_SETS if options.data is None else [options.data]:
         write_rows(argparse.Namespace(**{**vars(options), "data": data_set}))
     draw(read_results(options.results), options.minutes, options.plot)
+    for data_set in DATA_SETS:
+        draw_frames(options, data_set, options.plot.with_name(f"predicted_{data_set}.webp"))
 
 
 if __name__ == "__main__":

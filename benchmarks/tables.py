@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks import (
@@ -90,24 +91,28 @@ def models(results: Results) -> str:
 
 
 def frame_predictors(results: Results) -> list[list[str]]:
-    """Return the lines of the field's predictors, with what their small variants reach on Moving MNIST."""
+    """Return the lines of the field's predictors, with what their small variants reach."""
+    curves = {data_set: predictors.curves(results, predictors.MINUTES, data_set) for data_set in predictors.DATA_SETS}
     lines = []
-    for name, runs in predictors.curves(results, predictors.MINUTES).items():
-        preset = predictors.PREDICTORS.get(name, "")
-        if not preset or preset == "motion":
-            continue
-        psnr, ssim = (
-            statistics.fmean(statistics.fmean(run[-1][metric]) for run in runs) for metric in ("psnr", "ssim")
-        )
+    for name in predictors.PREDICTORS:
         file = predictors.preset_of(name)
-        small = f"small variant ({parameters(file, predictors.small_settings(file))})"
-        measured = f"Moving MNIST, {predictors.MINUTES:.0f} CPU minutes, {small}: {psnr:.1f} dB, SSIM {ssim:.2f}"
+        if file == "motion.yaml" or not any(name in found for found in curves.values()):
+            continue
+        settings = predictors.small_settings(file)
+        small = f", small variant ({parameters(file, settings)})" if settings else ""
+        reached = ", ".join(
+            f"{title} {statistics.fmean(statistics.fmean(run[-1]['psnr']) for run in curves[data_set][name]):.1f} dB"
+            for data_set, title in (("moving_mnist", "Moving MNIST"), ("bouncing_balls", "bouncing balls"))
+            if name in curves[data_set]
+        )
+        measured = f"{predictors.MINUTES:.0f} CPU minutes{small}: {reached}"
         lines.append([f"`{file}`", name, parameters(file), "train", measured])
     return lines
 
 
 TABLES: dict[str, Callable[[Results], str]] = {
     "predictors by steps": predictors.table,
+    "predictors by steps, bouncing balls": partial(predictors.table, data_set="bouncing_balls"),
     "preset steps": presets.table,
     "predictor sizes": lambda results: predictors.sizes(),
     "reliability scorecard": reliability_tables.scorecard,

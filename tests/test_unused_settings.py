@@ -22,6 +22,8 @@ from vidpred.data.prepared.pipeline import prepare
 from vidpred.errors import ConfigError, DataError
 from vidpred.run import plan, train
 from vidpred.settings import flatten
+from vidpred.training.optimizers import schedule_factor
+from vidpred.training.settings import ScheduleSettings
 
 PRESETS = sorted(file.name for file in preset_folder().glob("*.yaml"))
 WARNING = "settings that this run does not use: "
@@ -122,6 +124,16 @@ def loaded(kind: str, folder: Path, *more: str) -> Config:
 def test_a_kind_of_data_as_it_is(kind: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan(loaded(kind, folder))
     assert WARNING not in capsys.readouterr().err
+
+
+def test_a_warm_up_longer_than_the_training_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["data.world.name=moving_shapes", "run=unused", "training.device=cpu", "training.schedule.warmup_steps=80"]
+    plan(load_config(None, [*words, "training.steps=10"]))
+    most = max(schedule_factor(ScheduleSettings(warmup_steps=80), step, 10) for step in range(10))
+    assert most == 0.125
+    assert f"only reaches {most:.1%} of its value; set training.schedule.warmup_steps=1" in capsys.readouterr().err
+    plan(load_config(None, [*words, "training.steps=80"]))
+    assert "only reaches" not in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from benchmarks import predictors
 from benchmarks.predictors import (
@@ -20,6 +23,8 @@ from benchmarks.predictors import (
     config_of,
     curves,
     draw,
+    draw_frames,
+    folder_of,
     predictor_row,
     preset_of,
     row_name,
@@ -28,9 +33,12 @@ from benchmarks.predictors import (
 )
 from benchmarks.results import append_result, read_results
 from vidpred.config import Config, load_config
+from vidpred.data.build import build_source
+from vidpred.data.sources import evaluation_offsets
+from vidpred.media.render import to_uint8
 from vidpred.models.base import Generator
 from vidpred.models.build import build_generator
-from vidpred.run import plan
+from vidpred.run import plan, train
 
 
 def write_rows(path: Path) -> None:
@@ -59,6 +67,24 @@ def test_table_and_plot_of_recorded_rows(tmp_path: Path) -> None:
     assert not curves(results, 8, "bouncing_balls")
     draw(results, 8, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_frames_that_the_runs_predict_are_drawn(tmp_path: Path) -> None:
+    options = argparse.Namespace(minutes=8.0, seeds=[5, 6], folder=tmp_path)
+    run = folder_of(row_name("voxel flow", 8, "bouncing_balls"), 6, options) / "run"
+    train(config_of("voxel flow", None, run, 6, **{"training.steps": 1}))
+    draw_frames(options, "bouncing_balls", tmp_path / "balls.webp")
+    draw_frames(options, "moving_mnist", tmp_path / "digits.webp")
+    assert not (tmp_path / "digits.webp").exists()  # there is no run
+    drawn = np.asarray(Image.open(tmp_path / "balls.webp").convert("RGB"))[:, -2 * (11 * 33 + 1) :]  # without titles
+    truth, predicted = ([row[2:66, 2 + 66 * n : 66 + 66 * n] for n in range(11)] for row in np.split(drawn, 2))
+    config = config_of("voxel flow", None, run, 6)
+    clip = build_source(config.data, "test", evaluation_offsets(config.data, 10)).window(0)
+    frames = to_uint8(torch.from_numpy(clip[-11:]).movedim(-1, 1) / 255)
+    np.testing.assert_array_equal(truth, frames.repeat(2, 1).repeat(2, 2))
+    np.testing.assert_array_equal(predicted[0], truth[0])
+    assert all((one != other).any() for one, other in zip(predicted[1:], truth[1:], strict=True))
 
 
 @pytest.mark.parametrize("predictor", PREDICTORS)

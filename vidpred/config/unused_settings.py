@@ -30,6 +30,20 @@ def report_unused(config: Config, read: Set[str], warning: bool = True) -> None:
     if unused and warning:
         named = ", ".join(f"{key} ({config.origins.get(key, 'given in Python')})" for key in unused)
         warn(f"settings that this run does not use: {named}")
+    if warning:
+        for text in unreached(config, read):
+            warn(text)
+
+
+def unreached(config: Config, read: Set[str]) -> list[str]:
+    """Return a sentence for every learning rate that never reaches its value, because the training ends before."""
+    steps, found = config.training.steps, []
+    for name in ("schedule", "discriminator_schedule"):
+        shape, key = getattr(config.training, name), f"training.{name}.warmup_steps"
+        if shape is not None and shape.warmup_steps > steps and key in read:
+            found.append(f"[{key}={shape.warmup_steps}, training.steps={steps}] the learning rate only reaches "
+                         f"{steps / shape.warmup_steps:.1%} of its value; set {key}={steps // 10}")  # fmt: skip
+    return found
 
 
 def changed(section: Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:
