@@ -159,7 +159,7 @@ def balanced_row(root: Path, folder: Path, seed: int, options: argparse.Namespac
     """Measure samples of which as many are taken of every class, by the classifier, as the test images have.
 
     The difference from the other distance is what shares of classes, rather than their images, contribute. Of a class
-    with too few samples among twice as many as are needed, some are taken several times.
+    with too few samples among twice as many as are needed, some are taken several times; one without any is missing.
     """
     network, held_out = feature_network(root, options.folder / "classifier.pt"), images(root)[0][: options.samples]
     model = Predictor.load(folder / "run", "last")
@@ -169,9 +169,10 @@ def balanced_row(root: Path, folder: Path, seed: int, options: argparse.Namespac
     assert true_logits is not None
     classes, wanted = logits.argmax(1), true_logits.argmax(1).bincount(minlength=logits.shape[1])
     chosen = [(classes == one).nonzero()[:, 0] for one in range(len(wanted))]
-    taken = [found[torch.arange(count) % len(found)] for found, count in zip(chosen, wanted, strict=True) if len(found)]
+    pairs = zip(chosen, wanted, strict=True)
+    taken = torch.cat([found[torch.arange(count) % len(found)] for found, count in pairs if len(found)])
     return {
-        "samples": options.samples, "frechet": distance_of(sampled[torch.cat(taken)], true),
+        "samples": len(taken), "frechet": distance_of(sampled[taken], true),
         "shares": [round(len(found) / len(samples), 4) for found in chosen],
         "shares_of_test_images": [round(float(count) / len(held_out), 4) for count in wanted],
     }  # fmt: skip

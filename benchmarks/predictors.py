@@ -277,8 +277,10 @@ def draw(results: Mapping[tuple[str, int], Result], minutes: float, path: Path) 
         for panel, (metric, title) in zip(row, METRICS.items(), strict=True):
             draw_panel(panel, results, minutes, data_set, metric)
             panel.set(xlabel="seconds of one core", ylabel=f"{title}, {data_set.replace('_', ' ')}")
-    handles, labels = panels[0, 0].get_legend_handles_labels()  # the other rows have the same colors
-    figure.legend(handles, labels, loc="outside lower center", ncols=7, fontsize="small")
+    lines: dict[str, Any] = {}
+    for panel in panels[:, 0]:
+        lines |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
+    figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=7, fontsize="small")
     save_figure(figure, path, dpi=75)
 
 
@@ -286,7 +288,8 @@ def draw_panel(
     panel: Any, results: Mapping[tuple[str, int], Result], minutes: float, data_set: str, metric: str
 ) -> None:
     """Draw one metric on one data set."""
-    for color, (predictor, rows) in enumerate(curves(results, minutes, data_set).items()):
+    for predictor, rows in curves(results, minutes, data_set).items():
+        color = [*PREDICTORS, *OTHERS].index(predictor)
         seconds = [point["seconds"] for point in rows[0]]
         columns = list(zip(*([statistics.fmean(point[metric]) for point in row] for row in rows), strict=True))
         panel.plot(seconds, [statistics.fmean(column) for column in columns], f"C{color}.-", label=predictor)
@@ -296,11 +299,13 @@ def draw_panel(
 
 
 def draw_frames(options: argparse.Namespace, data_set: str, path: Path) -> None:
-    """Draw one test clip: its last context frame and future, and what every predictor whose run is there predicts."""
+    """Draw one test clip: its last context frame and future, and what every predictor predicts that has row and run."""
     rows: dict[str, Tensor] = {}
+    results = read_results(options.results)
     for predictor in PREDICTORS:
         name = row_name(predictor, options.minutes, data_set)
-        runs = [run for seed in options.seeds if (run := folder_of(name, seed, options) / "run").is_dir()]
+        measured = [seed for seed in options.seeds if (name, seed) in results]
+        runs = [run for seed in measured if (run := folder_of(name, seed, options) / "run").is_dir()]
         if not runs:
             continue
         model = Predictor.load(runs[0], "last", device="cpu")

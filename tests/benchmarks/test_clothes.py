@@ -51,9 +51,7 @@ def test_generators_are_compared_at_equal_time(tmp_path: Path, monkeypatch: pyte
     for name in GENERATORS:
         values = rows[row_name(name, 1e-4), 3].values
         assert values["frechet"] > values["frechet_of_training"]
-        balanced = rows[row_name(name, 1e-4, balanced=True), 3].values
-        assert sum(balanced["shares"]) == pytest.approx(sum(balanced["shares_of_test_images"]), abs=1e-3)
-        assert (balanced["frechet"] == values["frechet"]) is False
+        assert rows[row_name(name, 1e-4, balanced=True), 3].values["samples"] <= 100
         assert ("nats" in values) is (name == MIXTURE)
         if name in speeds:
             assert values["steps"] == equal_time.fitting_steps(speeds[name], 1e-4)
@@ -125,8 +123,10 @@ def test_samples_with_the_classes_of_test_images(tmp_path: Path, monkeypatch: py
     def images_of_classes(labels: torch.Tensor) -> torch.Tensor:  # the mean is the class
         return (labels.view(-1, 1, 1, 1) + torch.rand(len(labels), 1, 4, 4, generator=generator)) / 4
 
+    largest = 3
+
     def mostly_first(count: int) -> torch.Tensor:
-        return (torch.arange(count) % 8 - 4).clamp(min=0)
+        return (torch.arange(count) % 8 - 4).clamp(0, largest)
 
     class Sampler:
         def __init__(self, model: Any, seed: int) -> None:
@@ -147,4 +147,9 @@ def test_samples_with_the_classes_of_test_images(tmp_path: Path, monkeypatch: py
     found = clothes.balanced_row(tmp_path, tmp_path, 0, argparse.Namespace(folder=tmp_path, samples=400))
     assert found["shares"] == [0.625, 0.125, 0.125, 0.125]
     assert found["shares_of_test_images"] == [0.25] * 4
+    assert found["samples"] == 400
     assert found["frechet"] < 0.02 * distance_of(images_of_classes(mostly_first(400)).flatten(1), test.flatten(1))
+    largest = 2
+    without_last = clothes.balanced_row(tmp_path, tmp_path, 0, argparse.Namespace(folder=tmp_path, samples=400))
+    assert without_last["shares"] == [0.625, 0.125, 0.25, 0.0]
+    assert without_last["samples"] == 300

@@ -71,7 +71,9 @@ def test_table_and_plot_of_recorded_rows(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_frames_that_the_runs_predict_are_drawn(tmp_path: Path) -> None:
-    options = argparse.Namespace(minutes=8.0, seeds=[5, 6], folder=tmp_path)
+    options = argparse.Namespace(minutes=8.0, seeds=[5, 6], folder=tmp_path, results=tmp_path / "rows.jsonl")
+    row = {"name": row_name("voxel flow", 8, "bouncing_balls"), "commit": "0", "machine": {}}
+    append_result(options.results, {**row, "seed": 6})
     run = folder_of(row_name("voxel flow", 8, "bouncing_balls"), 6, options) / "run"
     train(config_of("voxel flow", None, run, 6, **{"training.steps": 1}))
     draw_frames(options, "bouncing_balls", tmp_path / "balls.webp")
