@@ -16,14 +16,13 @@ benchmarks.tables` writes the tables.
 from __future__ import annotations
 
 import argparse
-import re
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.equal_time import fitting_steps, measure_speeds
+from benchmarks.equal_time import fitting_steps, measure_speeds, row_folder
 from benchmarks.experiments.base import RUNS
 from benchmarks.experiments.images import FALLING, FASHION, HALF, hurried
 from benchmarks.harness import commit, machine
@@ -178,11 +177,6 @@ def balanced_row(root: Path, folder: Path, seed: int, options: argparse.Namespac
     }  # fmt: skip
 
 
-def folder_of(name: str, seed: int, options: argparse.Namespace) -> Path:
-    """Return the folder of a row."""
-    return Path(options.folder / f"{re.sub('[^a-zA-Z0-9.]+', '_', row_name(name, options.minutes))}-{seed}")
-
-
 def write_rows(root: Path, options: argparse.Namespace) -> None:
     """Measure the rows that are missing."""
     options.results.touch()
@@ -192,7 +186,7 @@ def write_rows(root: Path, options: argparse.Namespace) -> None:
         row = row_name(name, options.minutes, balanced)
         if (row, seed) in read_results(options.results):
             continue
-        folder = folder_of(name, seed, options)
+        folder = row_folder(options.folder, row_name(name, options.minutes), seed)
         folder.mkdir(parents=True, exist_ok=True)
         began, started_at = time.monotonic(), commit()
         if balanced:
@@ -206,7 +200,9 @@ def write_rows(root: Path, options: argparse.Namespace) -> None:
 
 def draw(options: argparse.Namespace) -> None:
     """Draw samples of every generator whose runs are there, a row each."""
-    runs = [folder_of(name, options.seeds[0], options) / "run" for name in GENERATORS]
+    runs = [
+        row_folder(options.folder, row_name(name, options.minutes), options.seeds[0]) / "run" for name in GENERATORS
+    ]
     predictors = [Predictor.load(run, "last") for run in runs if run.is_dir()]
     shown = [image for model in predictors for _, image, _ in Sampler(model, options.seeds[0]).samples(SHOWN)]
     if shown:

@@ -5,6 +5,7 @@ The seconds are measured in turns on one thread and recorded, so that other work
 
 from __future__ import annotations
 
+import re
 import shutil
 import statistics
 import time
@@ -18,6 +19,11 @@ from vidpred.run import train
 ROUNDS = 3
 
 Configure = Callable[[Path, int], Config]  # run folder, number of steps -> settings of a training
+
+
+def row_folder(folder: Path, row: str, seed: int) -> Path:
+    """Return the folder of a row's training in that of all trainings."""
+    return folder / f"{re.sub('[^a-zA-Z0-9.]+', '_', row)}-{seed}"
 
 
 def seconds_per_step(configure: Configure, folder: Path, steps: tuple[int, int]) -> float:

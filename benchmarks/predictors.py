@@ -28,7 +28,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.equal_time import Configure, fitting_steps, measure_speeds
+from benchmarks.equal_time import Configure, fitting_steps, measure_speeds, row_folder
 from benchmarks.experiments.base import RUNS
 from benchmarks.harness import commit, machine
 from benchmarks.markdown import grid
@@ -191,11 +191,6 @@ def row_values(
     return predictor_row(predictor, root, folder, seed, options)
 
 
-def folder_of(name: str, seed: int, options: argparse.Namespace) -> Path:
-    """Return the folder of a row."""
-    return Path(options.folder / f"{re.sub('[^a-zA-Z0-9.]+', '_', name)}-{seed}")
-
-
 def write_rows(options: argparse.Namespace) -> None:
     """Measure the rows of a data set that are missing."""
     root = clips(options.folder / "moving-mnist") if options.data == "moving_mnist" else None
@@ -205,7 +200,7 @@ def write_rows(options: argparse.Namespace) -> None:
         name = row_name(predictor, options.minutes, options.data)
         if (name, seed) in read_results(options.results):
             continue
-        folder = folder_of(name, seed, options)
+        folder = row_folder(options.folder, name, seed)
         folder.mkdir(parents=True, exist_ok=True)
         began, started_at = time.monotonic(), commit()
         values = row_values(predictor, seed, root, folder, options)
@@ -305,7 +300,7 @@ def draw_frames(options: argparse.Namespace, data_set: str, path: Path) -> None:
     for predictor in PREDICTORS:
         name = row_name(predictor, options.minutes, data_set)
         measured = [seed for seed in options.seeds if (name, seed) in results]
-        runs = [run for seed in measured if (run := folder_of(name, seed, options) / "run").is_dir()]
+        runs = [run for seed in measured if (run := row_folder(options.folder, name, seed) / "run").is_dir()]
         if not runs:
             continue
         model = Predictor.load(runs[0], "last", device="cpu")

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from benchmarks import predictors
+from benchmarks.equal_time import row_folder
 from benchmarks.predictors import (
     BASELINES,
     DATA_SETS,
@@ -24,7 +25,6 @@ from benchmarks.predictors import (
     curves,
     draw,
     draw_frames,
-    folder_of,
     predictor_row,
     preset_of,
     row_name,
@@ -74,7 +74,7 @@ def test_frames_that_the_runs_predict_are_drawn(tmp_path: Path) -> None:
     options = argparse.Namespace(minutes=8.0, seeds=[5, 6], folder=tmp_path, results=tmp_path / "rows.jsonl")
     row = {"name": row_name("voxel flow", 8, "bouncing_balls"), "commit": "0", "machine": {}}
     append_result(options.results, {**row, "seed": 6})
-    run = folder_of(row_name("voxel flow", 8, "bouncing_balls"), 6, options) / "run"
+    run = row_folder(tmp_path, row["name"], 6) / "run"
     train(config_of("voxel flow", None, run, 6, **{"training.steps": 1}))
     draw_frames(options, "bouncing_balls", tmp_path / "balls.webp")
     draw_frames(options, "moving_mnist", tmp_path / "digits.webp")
